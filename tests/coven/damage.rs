@@ -407,6 +407,14 @@ fn after_a_crash_log_files_that_are_garbage_or_gone_cost_no_more_than_what_was_i
 
 #[test]
 fn a_database_that_another_process_holds_is_waited_for() {
+    // Each waits for the lock again and again, so they do at once.
+    std::thread::scope(|scope| {
+        scope.spawn(while_a_daemon_serves_a_held_database);
+        scope.spawn(while_a_daemon_starts_on_a_held_database);
+    });
+}
+
+fn while_a_daemon_serves_a_held_database() {
     let coven = Coven::start();
     coven.harness_with("reader", "echo ready; exec cat", json!({ "stdin": "open" }));
     let id = coven.launch("reader", "x");
@@ -424,7 +432,12 @@ fn a_database_that_another_process_holds_is_waited_for() {
     assert_eq!(coven.kill_session(&id).status, 202);
     assert_gapless(&id, &coven.events_to_end(&id));
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+}
 
+fn while_a_daemon_starts_on_a_held_database() {
+    let coven = Coven::start();
+    assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
+    let other = coven.database();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert_does_not_start(&coven, "database is locked", "fuser -v ");
     drop(other);

@@ -41,9 +41,7 @@ fn holding(dir: &Path, text: &str) -> Vec<String> {
         if path.is_dir() {
             found.extend(holding(&path, text));
         } else if let Ok(bytes) = fs::read(&path)
-            && bytes
-                .windows(text.len())
-                .any(|part| part == text.as_bytes())
+            && memchr::memmem::find(&bytes, text.as_bytes()).is_some()
         {
             found.push(path.display().to_string());
         }

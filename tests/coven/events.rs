@@ -432,7 +432,7 @@ fn a_page_that_was_cut_always_says_that_there_is_more() {
     // One input is several events, which are committed at once: who sees the first of them has not seen all.
     let data = "i".repeat(1_000_000);
     let mut before = coven.session(id)["last_seq"].as_u64().unwrap();
-    for round in 0..45 {
+    for round in 0..rounds(15) {
         // Without a limit, the page is cut by its bytes.
         let limit = ["&limit=1", "&limit=2", ""][round % 3];
         let path = format!("/api/v1/events?sessionId={id}&afterSeq={before}{limit}");

@@ -237,10 +237,10 @@ const MEMORY_MAX: u64 = 64 * 1024;
 #[test]
 fn the_daemon_stays_small_with_floods_and_with_harnesses_that_never_read() {
     let coven = Coven::start();
-    // As much as that without a newline; a gigabyte where somebody has the time.
+    // More than that without a newline; a gigabyte where somebody has the time.
     let flood: u64 = match std::env::var_os("COVEN_TEST_FLOOD_BYTES") {
         Some(bytes) => bytes.to_str().unwrap().parse().unwrap(),
-        None => 100_000_000,
+        None => 75_000_000,
     };
     let printing = [
         (

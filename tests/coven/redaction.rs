@@ -42,9 +42,7 @@ pub fn home_bytes(coven: &Coven) -> Vec<u8> {
 }
 
 pub fn holds(bytes: &[u8], text: &str) -> bool {
-    bytes
-        .windows(text.len())
-        .any(|window| window == text.as_bytes())
+    memchr::memmem::find(bytes, text.as_bytes()).is_some()
 }
 
 #[test]
@@ -83,10 +81,10 @@ fn of_made_up_secrets_of_every_kind_nothing_is_left_in_the_home() {
     let mut random = Random::new(2);
     let parts = coven.home().parent().unwrap().join("parts");
     let all = planted(&mut random);
+    let mut launched = Vec::new();
     for (group, group_planted) in all.chunks(all.len().div_ceil(8)).enumerate() {
         let dir = parts.join(group.to_string());
         std::fs::create_dir_all(&dir).unwrap();
-        let mut expected = Vec::new();
         for (at, planted) in group_planted.iter().enumerate() {
             let text = planted.text();
             let begin = planted.before.len();
@@ -100,9 +98,10 @@ fn of_made_up_secrets_of_every_kind_nothing_is_left_in_the_home() {
             std::fs::write(file(1), &text.as_bytes()[..cut]).unwrap();
             // Each begins on a line of its own.
             std::fs::write(file(2), format!("{}\n\n", &text[cut..])).unwrap();
-            expected.push(planted);
         }
-        let id = coven.launch("pairs", dir.to_str().unwrap());
+        launched.push((coven.launch("pairs", dir.to_str().unwrap()), group_planted));
+    }
+    for (id, expected) in launched {
         let text = stdout(&coven.events_to_end(&id));
         assert!(
             text.matches("[REDACTED:").count() >= expected.len(),
@@ -114,10 +113,11 @@ fn of_made_up_secrets_of_every_kind_nothing_is_left_in_the_home() {
     }
     std::fs::remove_dir_all(&parts).unwrap();
     assert_eq!(coven.cli(["daemon", "stop"]).code, 0);
-    let bytes = String::from_utf8_lossy(&home_bytes(&coven)).into_owned();
-    for planted in &all {
-        assert_eq!(planted.seen_in(&bytes), None, "{planted:?}");
-    }
+    // All at once: they are tens of thousands.
+    let windows: Vec<&str> = all.iter().flat_map(Planted::windows).collect();
+    let search = aho_corasick::AhoCorasick::new(&windows).unwrap();
+    let found = search.find(&home_bytes(&coven));
+    assert_eq!(found.map(|found| windows[found.pattern()]), None);
 }
 
 #[test]

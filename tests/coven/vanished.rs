@@ -180,8 +180,9 @@ fn no_stop_is_advised_where_the_socket_cannot_be_created_again() {
         if !is_known {
             fs::remove_file(coven.home().join("daemon.json")).unwrap();
         }
-        for args in [&["daemon", "status"][..], &["doctor"]] {
-            let ran = coven.cli(args);
+        // Both wait for the daemon, so they do at once.
+        for child in [&["daemon", "status"][..], &["doctor"]].map(|args| coven.spawn(args)) {
+            let ran = finish(child);
             assert_eq!(ran.code, 1, "{ran:?}");
             let said = format!("{}{}", ran.out, ran.err);
             let wanted = match is_known {

@@ -1,5 +1,6 @@
 //! Reads recorded events of sessions, and waits for them.
 
+use memchr::memmem;
 use serde_json::Value;
 
 use super::{Answer, Coven};
@@ -60,13 +61,15 @@ impl Coven {
 
     /// Waits until the session's output on `stream` holds `text`.
     pub fn wait_for_output(&self, id: &str, text: &str) {
-        let seen = std::cell::RefCell::new(String::new());
+        let seen = std::cell::RefCell::new(Vec::new());
         self.events_until(id, |event| {
+            let mut seen = seen.borrow_mut();
+            // What was searched before is not searched again.
+            let from = seen.len().saturating_sub(text.len());
             if event["kind"] == "output" {
-                seen.borrow_mut()
-                    .push_str(payload(event)["data"].as_str().unwrap());
+                seen.extend(payload(event)["data"].as_str().unwrap().as_bytes());
             }
-            seen.borrow().contains(text)
+            memmem::find(&seen[from..], text.as_bytes()).is_some()
         });
     }
 }

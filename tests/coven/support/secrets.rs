@@ -32,11 +32,14 @@ impl Planted {
 
     /// The part of the secret that `output` shows, if any: eight characters in a row, or all of a short secret.
     pub fn seen_in<'a>(&'a self, output: &str) -> Option<&'a str> {
-        self.hidden.iter().find_map(|part| {
+        self.windows().find(|window| output.contains(window))
+    }
+
+    /// The parts of the secret of which no output may show one.
+    pub fn windows(&self) -> impl Iterator<Item = &str> {
+        self.hidden.iter().flat_map(|part| {
             let length = part.len().min(8);
-            (0..=part.len() - length)
-                .map(|at| &part[at..at + length])
-                .find(|window| output.contains(window))
+            (0..=part.len() - length).map(move |at| &part[at..at + length])
         })
     }
 }
