@@ -4,15 +4,37 @@
 //! Pure. Must not know what secrets look like.
 
 use super::view::{Glyph, More, Quote, View, is_quote};
-use super::{Open, Secret};
+use super::{Open, POSSIBLE_MAX, Secret};
 
-/// Functions and types that return or wrap their one argument.
 #[rustfmt::skip]
-const WRAPPERS: &[&str] = &[
-    "some", "secretstr", "from", "new", "secret", "string", "str", "securestring", "secretstring", "secretvalue",
-    "just", "ok", "bytes", "of", "raw", "b64decode", "box", "password", "token", "text", "literal",
-    "convert_to_secure", "secretbytes", "value",
-];
+table! {
+    /// Functions and types that return or wrap their one argument, each with a text with a secret and one without.
+    WRAPPERS, SAMPLES: &str =
+    ("some"; "api_key: Some(\"«q7Hs2kLm9Zx4vBn1»\"),", "api_key: Some(api_key),"),
+    ("secretstr"; "password=SecretStr(\"«q7Hs2kLm9Zx4vBn1»\")", "password=SecretStr(value)"),
+    ("from"; "let token = String::from(\"«q7Hs2kLm9Zx4vBn1»\");", "let token = Token::from(kind);"),
+    ("new"; "let password = SecretString::new(\"«q7Hs2kLm9Zx4vBn1»\".into());", "let password = Password::new(&input);"),
+    ("secret"; "api_key = Secret(\"«q7Hs2kLm9Zx4vBn1»\")", "api_key = Secret(name)"),
+    ("string"; "let apiKey = String(\"«q7Hs2kLm9Zx4vBn1»\")", "let apiKey = String(describing: key)"),
+    ("str"; "password = str('«q7Hs2kLm9Zx4vBn1»')", "password = str(next_value)"),
+    ("securestring"; "$password = ConvertTo-SecureString \"«q7Hs2kLm9Zx4vBn1»\" -AsPlainText", "$password = Read-Host -AsSecureString"),
+    ("secretstring"; "password = SecretString(\"«q7Hs2kLm9Zx4vBn1»\")", "password = SecretString(input)"),
+    ("secretvalue"; "apiKey = SecretValue(\"«q7Hs2kLm9Zx4vBn1»\")", "apiKey = SecretValue.unsafePlainText(key)"),
+    ("just"; "apiKey = Just \"«q7Hs2kLm9Zx4vBn1»\"", "token = Just defaultToken"),
+    ("ok"; "let token = Ok(\"«q7Hs2kLm9Zx4vBn1»\");", "let token = Ok(next);"),
+    ("bytes"; "secret = bytes(\"«q7Hs2kLm9Zx4vBn1»\", \"utf8\")", "secret = bytes(length)"),
+    ("of"; "password = Optional.of(\"«q7Hs2kLm9Zx4vBn1»\");", "password = Optional.of(value);"),
+    ("raw"; "api_token = Raw(\"«q7Hs2kLm9Zx4vBn1»\")", "api_token = Raw(text)"),
+    ("b64decode"; "secret_key = base64.b64decode(\"«q7Hs2kLm9Zx4vBn1»\")", "secret_key = base64.b64decode(data)"),
+    ("box"; "password = Box(\"«q7Hs2kLm9Zx4vBn1»\")", "password = Box(value)"),
+    ("password"; "secret = Password(\"«q7Hs2kLm9Zx4vBn1»\")", "secret = Password(text)"),
+    ("token"; "auth_token = Token(\"«q7Hs2kLm9Zx4vBn1»\")", "auth_token = Token(kind)"),
+    ("text"; "password = text(\"«q7Hs2kLm9Zx4vBn1»\")", "password = text(name)"),
+    ("literal"; "password = Literal(\"«q7Hs2kLm9Zx4vBn1»\")", "password = Literal(node)"),
+    ("convert_to_secure"; "password = convert_to_secure(\"«q7Hs2kLm9Zx4vBn1»\")", "password = convert_to_secure(plain)"),
+    ("secretbytes"; "password=SecretBytes(b\"«q7Hs2kLm9Zx4vBn1»\")", "password=SecretBytes(data)"),
+    ("value"; "apiKey = Value(\"«q7Hs2kLm9Zx4vBn1»\")", "apiKey = Value(next)"),
+}
 
 /// Maximum length of a type between a name and its value, in glyphs.
 pub(super) const TYPE_MAX: usize = 48;
@@ -122,6 +144,12 @@ pub(super) fn unwrapped(view: View<'_>, from: usize) -> Result<usize, More> {
     } else {
         from
     })
+}
+
+/// True if a wrapper, of which more may follow, can begin the incomplete text at `at`, and the text is short enough to wait
+/// for its rest.
+pub(super) fn may_be_wrapper(view: View<'_>, at: usize) -> bool {
+    view.text.len() - at <= POSSIBLE_MAX && unwrapped(view, at) != Ok(at)
 }
 
 /// The value in a string that `quote` begins, which ends before `start`.

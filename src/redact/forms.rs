@@ -141,12 +141,14 @@ impl Form<'_> {
         let Some((joint, known)) = begun else {
             return Undecided::Unknown;
         };
+        let is_value = known.is_quoted || !extent::may_be_wrapper(self.view, known.start);
         let is_certain = match joint {
             // A type can precede the value.
             Joint::Colon if known.end - known.start <= TYPE_MAX => {
-                self.type_end(known.start).is_ok()
+                is_value && self.type_end(known.start).is_ok()
             }
-            Joint::Equals | Joint::Colon | Joint::Element | Joint::Pair | Joint::Space => true,
+            Joint::Equals | Joint::Colon | Joint::Pair | Joint::Space => is_value,
+            Joint::Element => true,
             Joint::Comma => is_quote(self.before()) && known.is_quoted,
             Joint::Call | Joint::Loose | Joint::Is | Joint::Beside => false,
         };

@@ -2,6 +2,7 @@
 //!
 //! Pure. [`super::rules`] finds the names.
 
+use super::extent;
 use super::value;
 use super::view::{More, Quote, View, is_blank, is_quote};
 use super::{Looked, Open, Secret, Undecided};
@@ -86,6 +87,10 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
         None => matches!(glyph.byte, b'\n' | b'\r' | b'<'),
     });
     let is_cut = last.is_err();
+    if header == Header::Opaque && quote.is_none() && !is_cut && extent::unwrapped(view, at)? > at {
+        // An assignment in code.
+        return Ok(None);
+    }
     let text = view.seen(at, end);
     let is_new = |length: &usize| memchr::memmem::find(&text[..*length], MARK).is_none();
     let Some(length) = credentials_length(&text, header).filter(is_new) else {
@@ -115,7 +120,7 @@ pub(super) fn secret(view: View<'_>, name_end: usize, header: Header) -> Looked 
             Header::Credentials => text.contains(&b' '),
             // A quoted value can follow.
             Header::Pairs => !text[..length].ends_with(b"="),
-            Header::Opaque => true,
+            Header::Opaque => quote.is_some() || !extent::may_be_wrapper(view, at),
         };
         return Err(Undecided::known(secret, is_known));
     }
@@ -147,6 +152,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
     let rest = text[first..].trim_ascii_start();
     let (scheme, second) = (&text[..first], &rest[..word(rest)]);
     let both = text.len() - rest.len() + second.len();
+    let is_code = scheme.iter().any(|byte| is_one_of!(*byte, b"([{"));
     match header {
         Header::Pairs => {
             let length = pairs_length(text);
@@ -156,7 +162,7 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
             });
             (is_pair && length >= 4 && !text.starts_with(b"$")).then_some(length)
         }
-        Header::Opaque => is_credential(scheme).then_some(first),
+        Header::Opaque => (is_credential(scheme) && !is_code).then_some(first),
         Header::Credentials if is_one_of(LISTS, scheme) => {
             (text.len() >= first + 8).then_some(text.trim_ascii_end().len())
         }
@@ -164,7 +170,6 @@ fn credentials_length(text: &[u8], header: Header) -> Option<usize> {
         // An unknown scheme.
         Header::Credentials => {
             let is_secret = |word: &[u8]| is_credential(word) && value::is_random(word);
-            let is_code = scheme.iter().any(|byte| is_one_of!(*byte, b"([{"));
             let is_one = is_secret(scheme) && !is_code;
             is_one
                 .then_some(first)

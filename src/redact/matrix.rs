@@ -18,6 +18,7 @@ type Sample = (Planted, &'static str);
 fn samples() -> Vec<Sample> {
     let others = [
         commands::SAMPLES,
+        extent::SAMPLES,
         forms::SAMPLES,
         headers::SAMPLES,
         names::SAMPLES,

@@ -77,6 +77,9 @@ pub const REDACTED: &str = "[REDACTED:";
 /// Maximum length of a secret that is read before a decision, in bytes: the rest is dropped as it arrives.
 const REACH: usize = 2048;
 
+/// Maximum length of a possible secret that is held at a pause, in bytes.
+const POSSIBLE_MAX: usize = 64;
+
 /// Kinds of secrets that are recognised by their surroundings.
 #[rustfmt::skip]
 const KINDS: &[&str] = &[

@@ -17,7 +17,7 @@ use super::stream::CONTEXT_MAX;
 use super::tokens;
 use super::urls;
 use super::view::{More, View, is_blank};
-use super::{Looked, Open, REACH, REDACTED, Secret, Undecided};
+use super::{Looked, Open, POSSIBLE_MAX, REACH, REDACTED, Secret, Undecided};
 
 /// Kind of secret that a word can indicate.
 #[derive(Debug, Clone, Copy)]
@@ -90,9 +90,6 @@ static WORDS: LazyLock<Words> = LazyLock::new(|| {
 
 /// Length of the longest word, in bytes.
 pub(super) const WORD_MAX: usize = 17;
-
-/// Maximum length of a possible secret that is held at a pause, in bytes.
-const POSSIBLE_MAX: usize = 64;
 
 /// Continuation of a searched text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
