@@ -228,6 +228,7 @@ impl Form<'_> {
                 at = view.skip(behind, is_blank)?;
             }
             at = self.block_scalar(at)?;
+            self.value_at = Some((at, joint));
         }
         if joint == Joint::Element {
             return Ok(Some((joint, is_spaced, extent::element(view, at)?)));

@@ -32,6 +32,19 @@ pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: 
 }
 
 #[test]
+fn no_part_of_a_block_scalar_gets_out_behind_a_pause() {
+    let redactor = redactor();
+    let text = "password: |\n  q7Hs2kLm9Zx4vBn1\nuser: bob\n";
+    for at in 0..text.len() {
+        for paused in [false, true] {
+            let out = in_two_writes(&redactor, text, at, paused);
+            let expected = "password: |\n  [REDACTED:assignment]\nuser: bob\n";
+            assert_eq!(out, expected, "{at} {paused}");
+        }
+    }
+}
+
+#[test]
 fn no_part_of_a_secret_gets_out_wherever_and_however_long_the_writes_are_apart() {
     let redactor = redactor();
     let mut random = Random::new(1);
