@@ -135,7 +135,8 @@ impl Form<'_> {
     /// At a pause the value is removed if only a value can stand there and the name is strong enough, or if it already
     /// looks like a secret.
     fn undecided(&self, name: Name) -> Undecided {
-        let begun = self.value_at.and_then(|(at, joint)| {
+        let place = self.value_at.or_else(|| self.beside(name));
+        let begun = place.and_then(|(at, joint)| {
             Some((joint, extent::begun(self.view, at, self.is_alone(joint))?))
         });
         let Some((joint, known)) = begun else {
@@ -155,6 +156,14 @@ impl Form<'_> {
         let is_telling =
             name > Name::Weak && is_certain || self.judge(name, joint, true, &known).is_some();
         Undecided::known(known.secret("assignment"), is_telling)
+    }
+
+    /// The word behind the name and a space, if it can be the beginning of a token: in text it has a digit.
+    fn beside(&self, name: Name) -> Option<(usize, Joint)> {
+        let at = self.view.skip(self.end, is_blank).ok()?;
+        let is_text = self.before().is_ascii_whitespace();
+        let is_token = !is_text || self.view.text[at..].iter().any(u8::is_ascii_digit);
+        (name == Name::Secret && at > self.end && is_token).then_some((at, Joint::Beside))
     }
 
     fn judge(&self, name: Name, joint: Joint, is_spaced: bool, found: &Extent) -> Option<Secret> {
