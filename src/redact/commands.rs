@@ -70,7 +70,8 @@ pub(super) fn may_have_option(text: &[u8], at: usize, lead: usize, command: &Com
     is_name && !(is_dashed && has_no_option(&text[at..]))
 }
 
-/// The first password after `floor` on the line of the `command` whose name ends at `end` or later.
+/// The first password after `floor` on the line of the `command`: the searched part of its name is at `at`, and its name
+/// ends at `end` or later.
 pub(super) fn secret(
     view: View<'_>,
     floor: usize,

@@ -31,31 +31,31 @@ pub(super) fn in_two_writes(redactor: &Redactor, text: &str, at: usize, paused: 
     in_writes(redactor, text, [at], paused)
 }
 
-#[test]
-fn no_part_of_a_token_beside_a_setting_gets_out_behind_a_pause() {
+/// Asserts that `text` is stored as `expected`, cut in two at each place, without and with a pause.
+fn assert_stored(text: &str, expected: &str) {
     let redactor = redactor();
-    let text = "npm config set //registry.npmjs.org/:_authToken q7Hs2kLm9Zx4vBn1\n";
     for at in 0..text.len() {
         for paused in [false, true] {
             let out = in_two_writes(&redactor, text, at, paused);
-            let expected =
-                "npm config set //registry.npmjs.org/:_authToken [REDACTED:assignment]\n";
             assert_eq!(out, expected, "{at} {paused}");
         }
     }
 }
 
 #[test]
+fn no_part_of_a_token_beside_a_setting_gets_out_behind_a_pause() {
+    assert_stored(
+        "npm config set //registry.npmjs.org/:_authToken q7Hs2kLm9Zx4vBn1\n",
+        "npm config set //registry.npmjs.org/:_authToken [REDACTED:assignment]\n",
+    );
+}
+
+#[test]
 fn no_part_of_a_block_scalar_gets_out_behind_a_pause() {
-    let redactor = redactor();
-    let text = "password: |\n  q7Hs2kLm9Zx4vBn1\nuser: bob\n";
-    for at in 0..text.len() {
-        for paused in [false, true] {
-            let out = in_two_writes(&redactor, text, at, paused);
-            let expected = "password: |\n  [REDACTED:assignment]\nuser: bob\n";
-            assert_eq!(out, expected, "{at} {paused}");
-        }
-    }
+    assert_stored(
+        "password: |\n  q7Hs2kLm9Zx4vBn1\nuser: bob\n",
+        "password: |\n  [REDACTED:assignment]\nuser: bob\n",
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use super::issuers::{is_word, words_in};
 use super::view::View;
 use super::{Looked, Open, REACH, Secret, Undecided};
-use crate::sys::lanes::{Common, LANES, Lanes};
+use crate::sys::lanes::{Common, Lanes};
 
 /// The mark before a URL's authority.
 pub(super) const MARK: &str = "://";
@@ -44,10 +44,8 @@ pub(super) fn may_have_password(text: &[u8], at: usize) -> bool {
     let authority = &text[at + MARK.len()..text.len().min(at + REACH)];
     let block = Common::at(authority, 0);
     let host = words_in(block).or(block.within(b'-', b'.')).bits();
-    let behind_host = match host.trailing_ones() as usize {
-        LANES => authority.iter().find(|byte| !is_host(**byte)),
-        length => authority.get(length),
-    };
+    let behind = &authority[host.trailing_ones() as usize..];
+    let behind_host = behind.iter().find(|byte| !is_host(**byte));
     behind_host.is_none_or(|byte| !is_one_of!(*byte, b"/ \n?#)>,;"))
 }
 
